@@ -123,7 +123,8 @@ class Feed:
         """Return the rendered text of this version, which all readers share."""
         version, text = self._rendered.get(name, (-1, b""))
         if version != self.version:
-            text = render().encode()
+            # A text may contain the name of a file, and that need not be UTF-8.
+            text = render().encode("utf-8", "backslashreplace")
             self._rendered[name] = (self.version, text)
         return text
 

@@ -114,7 +114,7 @@ def _of_the_datasets(datasets: Mapping[str, Any]) -> Iterator[Metric]:
         for dataset, record in records.items():
             value = record.get(key)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                family.add_metric([dataset], value)
+                family.add_metric([_label(dataset)], value)
         yield family
 
 
@@ -126,8 +126,8 @@ def _of_the_shares(found: object) -> Iterator[Metric]:
     done = GaugeMetricFamily("provisioner_share_done_bytes", "Bytes of a share that are here.", labels=["share"])
     size = GaugeMetricFamily("provisioner_share_size_bytes", "Bytes of a share.", labels=["share"])
     for one in shares:
-        done.add_metric([str(one.get("share"))], share_done(one))
-        size.add_metric([str(one.get("share"))], share_done({**one, "state": "complete"}))
+        done.add_metric([_label(one.get("share"))], share_done(one))
+        size.add_metric([_label(one.get("share"))], share_done({**one, "state": "complete"}))
     yield done
     yield size
 
@@ -144,12 +144,17 @@ def _of_the_counters(counters: Counters) -> Iterator[Metric]:
         "provisioner_requests", "Requests by host and outcome: a status, or failed.", labels=["host", "outcome"]
     )
     for (host, outcome), count in sorted(counters.requests.items()):
-        requests.add_metric([host, outcome], count)
+        requests.add_metric([_label(host), outcome], count)
     yield requests
     retries = CounterMetricFamily("provisioner_retries", "Requests that were repeated, by cause.", labels=["cause"])
     for cause, count in sorted(counters.retries.items()):
         retries.add_metric([cause], count)
     yield retries
+
+
+def _label(value: object) -> str:
+    """Return the value of a label; a name in a status file may be anything, and need not be UTF-8."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _gauge(name: str, text: str, value: object) -> Iterator[Metric]:

@@ -66,6 +66,19 @@ def document(state: str = "provisioning", **changes: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("path", ["/", "/status.json", "/metrics"])
+def test_names_that_are_not_utf8(path: str) -> None:
+    """A message may name a file whose bytes are no text: every page is answered all the same."""
+    odd = "a\udcff\ud800b"
+    error = {"reference": "damaged-tree", "message": f"{odd} is not as it was", "hint": odd}
+    datasets = {odd: dataset("failed", bytes_done=5, error=error, source={"kind": "url", "url": f"https://a/{odd}", "pin": odd})}
+    shares = [{"share": odd, "state": "running", "bytes_done": 1, "bytes_total": 2}]
+    with client_of(Observation(document("failed", datasets=datasets, error=error, shares=shares))) as client:
+        answer = client.get(path)
+    assert answer.status_code == 200
+    assert "udcff" in answer.text
+
+
 def client_of(observation: Observation, *, hosts: Collection[str] = (), framed_by_hub: bool = False) -> TestClient:
     """Return a client of the application that shows one observation."""
     feed = Feed(lambda: observation, Catalog({}, {}), Redactor([SECRET]))

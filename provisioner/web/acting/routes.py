@@ -260,7 +260,9 @@ def _answered(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
 
 
 def _html(content: str, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(content, status, {**_HEADERS, **(headers or {})}, media_type="text/html; charset=utf-8")
+    # A text may contain the name of a file, and that need not be UTF-8.
+    data = content.encode("utf-8", "backslashreplace")
+    return Response(data, status, {**_HEADERS, **(headers or {})}, media_type="text/html; charset=utf-8")
 
 
 def _to_act() -> Response:
