@@ -169,10 +169,10 @@ GUARDS: Final = (
     ),
     Guard(
         "beside",
-        "provisioner/engine/side_by_side.py",
+        "provisioner/engine/concurrent_steps.py",
         "second.rank - second.step.beside <= first.rank",
         "True",
-        ("tests/unit/test_side_by_side.py", "-k", "window"),
+        ("tests/unit/test_concurrent_steps.py", "-k", "window"),
     ),
     Guard(
         "in-common",
@@ -190,10 +190,10 @@ GUARDS: Final = (
     ),
     Guard(
         "makes-way",
-        "provisioner/engine/side_by_side.py",
+        "provisioner/engine/concurrent_steps.py",
         "if other.rank > attempt.rank:",
         "if False:",
-        ("tests/unit/test_side_by_side.py", "-k", "more_important"),
+        ("tests/unit/test_concurrent_steps.py", "-k", "more_important"),
     ),
     Guard(
         "deep",

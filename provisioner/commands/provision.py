@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.commands.arguments import add_selection
 from provisioner.commands.result import CommandResult
-from provisioner.commands.watched import watched
+from provisioner.commands.run_displays import run_displays
 from provisioner.engine.installation import in_image
 from provisioner.errors import ConfigurationError, DeadlineError, InterruptedBySignal, ProvisionerError
 from provisioner.volume.fs.directories import make_directory
@@ -95,11 +95,11 @@ def _provision(request: CommandRequest) -> _Ended:
     settings = request.settings
 
     def stay(error: ProvisionerError) -> bool:
-        return settings.on_failure == "page" and watchers.stay(error, work.observe, request.cancellation)
+        return settings.on_failure == "page" and displays.stay(error, work.observe, request.cancellation)
 
     try:
         catalog, progress = request.catalog(), request.progress()
-        with watched(request, catalog) as watchers:
+        with run_displays(request, catalog) as displays:
             work = Run(
                 settings,
                 catalog,
@@ -107,9 +107,9 @@ def _provision(request: CommandRequest) -> _Ended:
                 progress=progress,
                 in_image=in_image(),
                 given=request.environ,
-                on_work=watchers.begin,
+                on_work=displays.begin,
             )
-            watchers.observe = work.observe
+            displays.observe = work.observe
             try:
                 result = _fill(request, work, progress)
             except _NOT_ABOUT_DATA:

@@ -306,7 +306,7 @@ class Run:
 
     def _carry_out(self, view: View, writers: Writers) -> Result:
         # Most starts have nothing to do, and must not pay for importing what fetches and unpacks.
-        from provisioner.engine.conclusion import Conclusion  # noqa: PLC0415
+        from provisioner.engine.finish import RunFinisher  # noqa: PLC0415
         from provisioner.engine.steps import StepRunner  # noqa: PLC0415
 
         describe_run(self.session.run_id, view.plan.phase)
@@ -329,7 +329,7 @@ class Run:
         )
         if self.settings.on_shortfall == "fail":
             runner.check_all_fit()
-        conclusion = Conclusion(
+        finisher = RunFinisher(
             self.session, self._repositories, self._app_files, self._indexes, status, keep_record=self._keep_record
         )
         try:
@@ -337,12 +337,12 @@ class Run:
         except ProvisionerError:
             # The run ends here, but what it has published stays, and whoever uses that needs the attributions.
             with contextlib.suppress(ProvisionerError), writers.holding("finish"):
-                conclusion.write_app_files(repositories)
+                finisher.write_app_files(repositories)
             raise
         with writers.holding("finish"):
-            values = conclusion.write_derived(plan, repositories)
+            values = finisher.write_derived(plan, repositories)
         with writers.leaving() as is_alone:
-            state, error, inventory = conclusion.write_outcome(
+            state, error, inventory = finisher.write_outcome(
                 plan, failures, repositories, tidies_up=is_alone, had_others=not writers.is_sole
             )
         log_end(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from provisioner.engine.build import DataSetBuilder, check_fits
 from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.build_progress import BuildProgress
+from provisioner.engine.concurrent_steps import ConcurrentSteps
 from provisioner.engine.request import make_rules, missing_data_error
 from provisioner.engine.run_log import labelled
 from provisioner.engine.shared_volume import SharedVolume
-from provisioner.engine.side_by_side import SideBySide
 from provisioner.engine.volume_session import now
 from provisioner.errors import (
     TRY_NEXT_AFTER,
@@ -101,7 +101,7 @@ class StepRunner:
         Raises:
             ProvisionerError: the run must end, or nothing can be written any more.
         """
-        SideBySide(self, self._cancellation).run(self._plan.work)
+        ConcurrentSteps(self, self._cancellation).run(self._plan.work)
         for skipped, reason in self._outcomes.left_out_if_all():
             # If nothing fits at all, the run fails.
             self._status.board.record_failure(skipped.id, reason)
@@ -132,7 +132,7 @@ class StepRunner:
                 added += check_fits(step, resolved.artifacts, added=added)
                 break
 
-    # --- the methods of :class:`provisioner.engine.side_by_side.StepWork`
+    # --- the methods of :class:`provisioner.engine.concurrent_steps.StepHandler`
 
     def may_begin(self, step: Step) -> bool:
         """Take a data set, unless another run has it; check whether it was published meanwhile."""

@@ -59,7 +59,7 @@ class PeerLocations(Locations):
             path = quote(artifact.name, errors="surrogateescape")
             yield [f"{tree}/{path}" for tree in trees]
 
-    def companions(self, artifact: Artifact, url: str) -> Sequence[str]:
+    def parallel_urls(self, artifact: Artifact, url: str) -> Sequence[str]:
         """Return the URLs of a large file on the other remaining peers, all of which send ranges of it."""
         path = quote(artifact.name, errors="surrogateescape")
         with self._lock:

@@ -51,7 +51,7 @@ class Locations:
         """
         yield artifact.locations
 
-    def companions(self, artifact: Artifact, url: str) -> Sequence[str]:  # noqa: ARG002
+    def parallel_urls(self, artifact: Artifact, url: str) -> Sequence[str]:  # noqa: ARG002
         """Return the URLs that can also send ranges of a large file while it is fetched from ``url``."""
         return ()
 
@@ -179,18 +179,18 @@ class Transfers:
         """
         verifiable = target.is_proven
         form = _form_of(artifact, verifiable=verifiable)
-        companions: Sequence[str] = ()
+        parallel_urls: Sequence[str] = ()
         is_wrong, latest = False, ""
 
         def transfer(url: str) -> None:
-            nonlocal companions, latest
+            nonlocal parallel_urls, latest
             latest = url
             target.recover()
             requested = self._http.rewritten(url)
             if is_local(requested):
                 self._copy(requested, target, advance)
                 return
-            companions = () if is_wrong else self._locations.companions(artifact, url)
+            parallel_urls = () if is_wrong else self._locations.parallel_urls(artifact, url)
             fetch = RangedFetch(
                 self._http,
                 url,
@@ -199,7 +199,7 @@ class Transfers:
                 verifiable=verifiable,
                 authorized=artifact.authorized,
                 advance=advance,
-                companions=companions,
+                parallel_urls=parallel_urls,
             )
             fetch.run(helpers)
 
@@ -210,7 +210,7 @@ class Transfers:
                 return target.seal()
             except DigestMismatchError as error:
                 is_wrong = True
-                if not companions:
+                if not parallel_urls:
                     raise
                 # It is not known who sent the wrong bytes, so from now on a single host is asked.
                 advance(-arrived)

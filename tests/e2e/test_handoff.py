@@ -124,7 +124,13 @@ def test_what_the_user_set_stays(engine: Engine, filled: Filled) -> None:
     """An exported name that the user has set is not overridden."""
     given = {"TRACKIO_DATASET_REPO": "mine/logs", "DATASETS_DIR": "/elsewhere"}
     ended = engine.run(
-        "--", "env", "-0", volume=filled.volume, read_only_volume=True, env=given, expect=["goes on without updating provision.env"]
+        "--",
+        "env",
+        "-0",
+        volume=filled.volume,
+        read_only_volume=True,
+        env=given,
+        expect=["goes on without updating"],
     )
     ours = environment_of(ended.out)
     assert (ours["TRACKIO_DATASET_REPO"], ours["DATASETS_DIR"]) == ("mine/logs", "/elsewhere")

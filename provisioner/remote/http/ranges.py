@@ -25,9 +25,9 @@ from provisioner.errors import (
     UpstreamChangedError,
 )
 from provisioner.redaction import show_url
-from provisioner.remote.http.companions import Companions
 from provisioner.remote.http.direct_ranges import DirectRanges
 from provisioner.remote.http.headers import declared_length, range_of, total_size, total_size_of_unsatisfied
+from provisioner.remote.http.parallel_urls import ParallelUrls
 from provisioner.remote.http.refusals import other_size, too_many_bytes
 from provisioner.remote.http.remembered_redirect import RememberedRedirect
 from provisioner.remote.http.versions import Agreement, condition_for, record_key, version_of
@@ -78,7 +78,7 @@ class RangedFetch:
         verifiable: bool,
         authorized: bool,
         advance: Callable[[int], None],
-        companions: Sequence[str] = (),
+        parallel_urls: Sequence[str] = (),
     ) -> None:
         """Prepare; no request is made yet.
 
@@ -91,10 +91,10 @@ class RangedFetch:
                 ``url``, and every response must have a validator.
             authorized: whether to send the user's credentials, only to the origin of ``url``.
             advance: called with each number of bytes that arrived; negative if some were dropped.
-            companions: further URLs of the same bytes, which also send ranges if ``verifiable``.
+            parallel_urls: further URLs of the same bytes, which also send ranges if ``verifiable``.
         """
         self._client = client
-        self._companions = Companions(client, companions if verifiable else (), target.size)
+        self._parallel = ParallelUrls(client, parallel_urls if verifiable else (), target.size)
         self._retry = client.retry
         self._requested = client.rewritten(url)
         self._key = record_key(url, self._requested)
@@ -267,13 +267,13 @@ class RangedFetch:
             )
 
     def _fetch_range_from_any(self, claim: RangeClaim) -> None:
-        """Fetch a range from the URL, or from the companion that has least to do."""
-        with self._companions.turn(self._helpers + 1) as companion:
-            if companion is None:
+        """Fetch a range from the URL, or from the parallel URL that has least to do."""
+        with self._parallel.turn(self._helpers + 1) as url:
+            if url is None:
                 self._fetch_range(claim)
                 return
             with self._released_on_error(claim):
-                self._companions.fetch(companion, claim, self._write)
+                self._parallel.fetch(url, claim, self._write)
             if claim.position < claim.end and (dropped := claim.give_back()):
                 self._advance(-dropped)
 

@@ -46,7 +46,7 @@ class Attempt:
     error: BaseException | None = field(compare=False, default=None)
 
 
-class StepWork(Protocol):
+class StepHandler(Protocol):
     """The work on the steps; implemented by :class:`provisioner.engine.steps.StepRunner`."""
 
     def may_begin(self, step: Step) -> bool:
@@ -78,10 +78,10 @@ class StepWork(Protocol):
         ...
 
 
-class SideBySide:
+class ConcurrentSteps:
     """Carries out steps on threads of their own; the caller's thread starts them and handles their outcomes."""
 
-    def __init__(self, work: StepWork, cancellation: Cancellation) -> None:
+    def __init__(self, work: StepHandler, cancellation: Cancellation) -> None:
         """Prepare; nothing is started yet.
 
         Args:

@@ -25,7 +25,7 @@ _LOOK_SECONDS: Final = 1.0
 _ENDED: Final = frozenset({"failed", "degraded", "interrupted"})
 
 
-class Watchers:
+class RunDisplays:
     """The page and the file of metrics that show one run."""
 
     def __init__(self, page: RunPage | None) -> None:
@@ -82,7 +82,7 @@ class Watchers:
 
 
 @contextlib.contextmanager
-def watched(request: CommandRequest, catalog: Catalog) -> Iterator[Watchers]:
+def run_displays(request: CommandRequest, catalog: Catalog) -> Iterator[RunDisplays]:
     """Yield what shows the run that is carried out in the block; after the block, the page's port is free.
 
     If the user turned on neither the page nor the file of metrics, nothing is imported.
@@ -93,14 +93,14 @@ def watched(request: CommandRequest, catalog: Catalog) -> Iterator[Watchers]:
         from provisioner.web.page import RunPage  # noqa: PLC0415 - see above
 
         page = RunPage(settings, settings.progress_port, catalog, request.redactor)
-    watchers = Watchers(page)
+    displays = RunDisplays(page)
     try:
-        yield watchers
+        yield displays
     finally:
         if page is not None:
             page.end(wait=request.cancellation.reason is None)
-        if settings.metrics_file is not None and watchers.observe is not None:
-            _write_metrics(settings.metrics_file, watchers.observe())
+        if settings.metrics_file is not None and displays.observe is not None:
+            _write_metrics(settings.metrics_file, displays.observe())
 
 
 def _write_metrics(path: Path, observation: Observation) -> None:

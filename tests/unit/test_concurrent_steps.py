@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.cancellation import Cancellation
-from provisioner.engine.side_by_side import SideBySide
+from provisioner.engine.concurrent_steps import ConcurrentSteps
 from provisioner.errors import (
     IntegrityError,
     InterruptedBySignal,
@@ -92,7 +92,7 @@ class Work:
 
     def run(self) -> None:
         """Carry out all steps."""
-        SideBySide(self, self.cancellation).run(self.steps)
+        ConcurrentSteps(self, self.cancellation).run(self.steps)
 
     def wait_for(self, *names: str) -> Callable[[Cancellation, int], None]:
         """Return an action that ends when other steps have begun."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provisioner.reporting.status import RunState
 
 
-class Conclusion:
+class RunFinisher:
     """Writes the records of one run after its last step."""
 
     def __init__(

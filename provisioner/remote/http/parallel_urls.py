@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 
-class Companions:
+class ParallelUrls:
     """The other URLs of a file besides the first one; safe for several threads."""
 
     def __init__(self, client: HttpClient, urls: Sequence[str], size: int) -> None:
