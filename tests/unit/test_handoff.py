@@ -64,12 +64,20 @@ def test_names_that_no_file_can_have(word: str) -> None:
         find_app([word], {"PATH": f"/usr/bin:{'y' * 300}:/{'z/' * 3000}"}, COMMANDS)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="everything may be searched by root")
 def test_a_directory_that_may_not_be_searched(tmp_path: Path) -> None:
     """Directories in ``PATH`` may belong to another user; the app is then reported as not found."""
     (tmp_path / "other").mkdir(mode=0o000)
-    with pytest.raises(AppNotFoundError):
-        find_app(["statsu"], {"PATH": str(tmp_path / "other" / "bin")}, COMMANDS)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(54321)  # root may search everything
+    try:
+        with pytest.raises(PermissionError):
+            (tmp_path / "other" / "bin" / "statsu").stat()
+        with pytest.raises(AppNotFoundError):
+            find_app(["statsu"], {"PATH": str(tmp_path / "other" / "bin")}, COMMANDS)
+    finally:
+        if is_root:
+            os.seteuid(0)
 
 
 def test_not_executable(tmp_path: Path) -> None:
