@@ -30,6 +30,8 @@ _SHOWN: Final = 80
 SHIPPED: Final = Path()
 """Stands for the catalog that comes with the program, in a list of catalogs."""
 _LONGEST_PATH: Final = 4096
+_LONGEST_ROOT: Final = _LONGEST_PATH - 1536
+"""Leaves space for the longest path of a data set's file, and for the directories of the store above it."""
 _LONGEST_NAME: Final = 255
 """Length in bytes, as on Linux."""
 _SHORTEST_PASSWORD: Final = 8
@@ -86,6 +88,15 @@ def path(text: str) -> Path:
     if text.startswith("~"):
         raise BadTextError(f"{shown(text)} names another user's directory", "Write the path itself; only ~/ is replaced.")
     return Path(text)
+
+
+def root_directory(text: str) -> Path:
+    """Parse the path of a directory in which the program makes long paths of its own; it need not exist."""
+    root = path(text)
+    if len(_bytes(text)) > _LONGEST_ROOT:
+        hint = f"Use a path of at most {_LONGEST_ROOT:,} bytes: the files of data sets have long paths of their own."
+        raise BadTextError(f"{shown(text)} is too long for the files that come into it", hint)
+    return root
 
 
 def catalogs(text: str) -> tuple[Path, ...]:

@@ -76,7 +76,7 @@ class Settings:
     """Pairs of id or reference, and split or part (``None``: the whole data set); empty where a phase was asked for."""
     data_dir: Path = Setting(
         "DATA_DIR",
-        parsers.path,
+        parsers.root_directory,
         "the root directory of the volume; in a container without a mount there, a warning says that nothing in it will last",
         computed_default=Surroundings.data_dir,
         default_note="`/data` in the image, `./data` in a checkout",
@@ -343,7 +343,7 @@ class Settings:
     ).required
     staging_dir: Path | None = Setting(
         "STAGING_DIR",
-        parsers.path,
+        parsers.root_directory,
         "a directory for staging outside the volume, such as a local disk beside an `object` volume",
         default_note="on the volume",
         expands="home",

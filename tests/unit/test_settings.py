@@ -347,6 +347,9 @@ BAD: list[tuple[str, str, str, str]] = [
     ("DATASET_REPO", "x.git", "'x.git' is not the name of a repository", "OWNER/NAME"),
     ("DATASET_REPO_ORG", "a b", "'a b' is not a name of the Hub", "page's URL"),
     ("DATA_DIR", "a\nb", "is not a path", "control characters"),
+    ("DATA_DIR", "/long" * 512 + "x", "is too long for the files that come into it", "at most 2,560 bytes"),
+    ("STAGING_DIR", "/lönge" * 400, "is too long for the files that come into it", "at most 2,560 bytes"),
+    ("PINS", "/long" * 820, "is longer than a path can be", "255 bytes"),
     ("PHASE", "a\nb", "holds a character that cannot be printed", "plain text"),
 ]
 
