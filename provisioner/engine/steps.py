@@ -249,7 +249,10 @@ class StepRunner:
         self._raise_if_fatal(error)
         _LOGGER.error("%s%s", labelled(step.recipe.label, error), f". {error.hint}" if error.hint else "")
         self._status.board.record_failure(step.id, error)
-        if isinstance(error, _TAKES_SPACE):
+        if isinstance(error, PartError):
+            # The archive is right: with a corrected rule, nothing is fetched again.
+            self._store.cleaner.clear_staging(step.id)
+        elif isinstance(error, _TAKES_SPACE):
             # Its staged files would leave no space for the other data sets.
             self._volume.clear_given_up(step.id)
 
