@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.docker
 
-KILLS: Final = int(os.environ.get("CONTAINER_DEATHS", "20"))
+KILLS: Final = int(os.environ.get("CONTAINER_DEATHS", "12"))
 SEED: Final = int(os.environ.get("SEED", "1"))
 MANY: Final = 8
 PHASES: Final = ("comprehensive", "minimal", "balanced")

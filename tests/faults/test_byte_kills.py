@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.shelf import Miniature
     from tests.support.volume import Volume
 
-KILLS: Final = int(os.environ.get("DEATHS_AT_BYTES", "64"))
+KILLS: Final = int(os.environ.get("DEATHS_AT_BYTES", "48"))
 SEED: Final = int(os.environ.get("SEED", "1"))
 PARTS: Final = 8
 
