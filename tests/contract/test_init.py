@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
 import stat
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.program import CHECKOUT, PATIENCE, TOKEN
+from tests.support.readable import readable
 from tests.support.shelf import Shelf, some_files
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Terminal:
         os.write(self._master, keys)
 
     def _more(self) -> bool:
-        if not select.select([self._master], [], [], 1.0)[0]:
+        if not readable([self._master], 1.0):
             return True
         try:
             piece = os.read(self._master, 1 << 16)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-import select
 import socket
 import threading
 from pathlib import Path
@@ -19,6 +18,7 @@ from provisioner.web.server import MOST_CONNECTIONS, PageServer, listen
 from tests.support.media import noise
 from tests.support.page import PageClient, free_port
 from tests.support.program import PATIENCE, wait_until
+from tests.support.readable import readable
 from tests.support.tally import count
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def test_many_readers_that_never_read(held: HeldRun, asked: str) -> None:
             sock.send(ASKING[asked])
     wait_until(lambda: held.connections >= MOST_CONNECTIONS, "all places are taken")
     if ASKING[asked].endswith(b"\r\n\r\n"):
-        wait_until(lambda: len(select.select(readers, [], [], 0)[0]) >= MOST_CONNECTIONS, "they are answered")
+        wait_until(lambda: len(readable(readers, 0)) >= MOST_CONNECTIONS, "they are answered")
     count("faults", len(readers))
     for _ in range(3):
         assert (attentive.next() or ("", ""))[0] == "status"

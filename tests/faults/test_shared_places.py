@@ -102,10 +102,11 @@ def test_a_failure_does_not_wait_for_the_others(shelf: Shelf, volume: Volume, hu
     gone = hub.faults.add("status", path="*/gone.bin", status=404)
     slow = hub.faults.add("throttle", path="*slow.bin", rate=50_000)
     volume.ready()
-    assert (gone.fired, slow.fired) == (1, 1)
+    # The failure may come before the other file was requested.
+    assert gone.fired == 1
+    assert slow.fired <= 1
     volume.check("songs", {"fine.bin": b"fine"})
-    [entry] = hub.log.entries("*slow.bin", origin="cdn")
-    assert entry.bytes_sent < 3_000_000
+    assert sum(entry.bytes_sent for entry in hub.log.entries("*slow.bin", origin="cdn")) < 3_000_000
 
 
 # --- what is kept, and what is not done -------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import select
 import socket
 import socketserver
 import sys
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 from urllib.parse import urlsplit
+
+from tests.support.readable import readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -229,8 +230,8 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     def _tunnel(self, upstream: socket.socket) -> None:
         other = {self.connection: upstream, upstream: self.connection}
         while True:
-            readable, _, _ = select.select(list(other), [], [])
-            for side in readable:
+            sides = readable(list(other))
+            for side in sides:
                 piece = side.recv(_PIECE)
                 if not piece:
                     return

@@ -11,12 +11,12 @@ import fcntl
 import os
 import pty
 import re
-import select
 import struct
 import termios
 from typing import Self, TextIO
 
 from provisioner.reporting.text_width import display_width
+from tests.support.readable import readable
 
 _TOKEN = re.compile(r"\x1b\[(\d*)([A-Za-z])|([\r\n\t])|([^\x00-\x1f\x7f])")
 
@@ -110,7 +110,7 @@ class PseudoTerminal:
     def read(self) -> Screen:
         """Return the screen after everything that was written so far."""
         data = b""
-        while select.select([self._master], [], [], 0)[0]:
+        while readable([self._master], 0):
             try:
                 piece = os.read(self._master, 1 << 16)
             except OSError:  # the other side is closed
